@@ -8,13 +8,14 @@ import platform
 import sys
 
 from recognizer import __version__
+from recognizer.command import EXIT_DONE
 from recognizer.installation import ONNX_RUNTIMES
 from recognizer.names import printable
 from recognizer.signals import heed_signals
 
 _STDERR = 2  # its number
 _LIVE = "inference.realtime"
-_DONE, _FAILED = 0, 1
+_FAILED = 1
 
 
 def version_text() -> str:
@@ -65,4 +66,4 @@ def show(text: str) -> int:
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"stdout cannot be written: {error.strerror}\n")
             return _FAILED
-    return _DONE
+    return EXIT_DONE

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"imagenet", "installation", "names"},
     "signals": set(),
     "command": {"config", "installation"},
-    "terminal": {"installation", "names", "signals"},
+    "terminal": {"command", "installation", "names", "signals"},
     "model_files": {"config", "installation"},
     "storage": {"arrays", "config", "installation", "names", "skeleton", "types"},
     "openmmlab": {"installation"},

@@ -112,13 +112,17 @@ def object_lock(address: str, name: str) -> Iterator[None]:
 
     """
     own = _own()
-    _take(address, name, own)
-    try:
-        _refuse_others(address, name)
-        with _heeding_signals():
+    with _heeding_signals():
+        try:
+            _take(address, name, own)
+        except KeyboardInterrupt:  # the store may have the lock already
+            _release(address, name, own)
+            raise
+        try:
+            _refuse_others(address, name)
             yield
-    finally:
-        _release(address, name, own)
+        finally:
+            _release(address, name, own)
 
 
 def _take(address: str, name: str, own: Owner) -> None:
@@ -215,14 +219,18 @@ def _heeding_signals() -> Iterator[None]:
         for number in (signal.SIGTERM, signal.SIGHUP)
         if (handler := signal.getsignal(number)) not in (None, signal.SIG_IGN)  # by C; by nohup
     }
+    came = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        if not came:  # a second one must not end the removal of the lock
+            came = True
+            raise KeyboardInterrupt
+
     for number in before:
-        signal.signal(number, _stop)
+        signal.signal(number, stop)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

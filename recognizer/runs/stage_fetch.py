@@ -1,5 +1,6 @@
 """Results of a stage in object storage, fetched into a folder for modes that read files."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -17,7 +18,8 @@ def fetch_stage(address: str, stage: str, folder: Path, progress: ProgressFactor
     Args:
         address: of the stage's results.
         stage: ``stage1`` or ``stage2``, for messages.
-        folder: where they go; a file with size and time of its object is that object.
+        folder: where they go; a file with size and time of its object, and a digest of its ETag
+            in the parts of a second, is that object.
         progress: shows the results.
 
     Returns:
@@ -50,8 +52,10 @@ def fetch_stage(address: str, stage: str, folder: Path, progress: ProgressFactor
 
 
 def _fetch(results: StoredResults, name: str, found: Listed, folder: Path) -> None:
-    final, time_ns = folder / name, int(found.modified_s * 1e9)
-    size = int(found.stamp.partition(" ")[0])
+    final, size = folder / name, int(found.stamp.partition(" ")[0])
+    # Stores give whole seconds: what is below them tells versions of one second apart.
+    digest = int.from_bytes(hashlib.sha256(found.stamp.encode()).digest()[:8])
+    time_ns = int(found.modified_s) * 10**9 + digest % 10**9
     if final.exists() and (final.stat().st_size, final.stat().st_mtime_ns) == (size, time_ns):
         return
     with results.local(name) as path, atomic_path(final, folder) as scratch:

@@ -109,7 +109,10 @@ def stage_run(place: Path | str, shard: Shard | None) -> Iterator[StageRun]:
             yield StageRun(folder, root, StoredResults(place, root), copies)
             finished = True
         finally:
-            copies.put_back() if finished else copies.keep_what_is_done()
+            if finished:
+                copies.put_back()
+            else:
+                copies.keep_what_is_done()
 
 
 def read_stage(place: Path | str, stage: str | None = None, shard: Shard | None = None) -> Manifest:

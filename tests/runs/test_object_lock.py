@@ -120,6 +120,26 @@ def test_a_process_that_is_terminated_removes_its_lock(store, start, number):
     assert store.objects == {}
 
 
+def test_a_signal_while_the_lock_is_made_or_removed_leaves_none(store, monkeypatch):
+    put, delete = object_lock.put_object, object_lock.delete_object
+
+    def put_and_stop(*arguments):
+        put(*arguments)
+        signal.raise_signal(signal.SIGTERM)
+
+    def stop_and_delete(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        delete(*arguments)
+
+    monkeypatch.setattr(object_lock, "put_object", put_and_stop)
+    monkeypatch.setattr(object_lock, "delete_object", stop_and_delete)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), lock(ADDRESS, ALL):
+        pass
+    assert store.objects == {}
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
 def test_a_process_that_ignores_a_closed_terminal_goes_on(store, start):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -128,6 +128,11 @@ def test_tracks_are_fetched_once_for_the_modes_that_read_files(dataset, store):
     (folder / "Fight/f0.mp4.npz").unlink()
     fetched_tracks(local)
     assert ["f0.mp4" in r for r in store.requests if ".npz" in r] == [True]
+    changed = bytearray(store.objects[f"{below}/Fight/f0.mp4.npz"])
+    changed[-1] ^= 1  # of the same size and time
+    store.objects[f"{below}/Fight/f0.mp4.npz"] = bytes(changed)
+    fetched_tracks(local)
+    assert (folder / "Fight/f0.mp4.npz").read_bytes() == bytes(changed)
     del store.objects[f"{below}/NonFight/n0.mp4.npz"]
     with pytest.raises(ValueError, match=r"expected a result at .*n0\.mp4\.npz.*found none"):
         fetched_tracks(local)
