@@ -234,7 +234,9 @@ def numbers() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page, or with --check compare it; return the exit code."""
-    parser = argparse.ArgumentParser("python -m tools.docs_numbers", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m tools.docs_numbers", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--check", action="store_true", help="only tell whether it is up to date")
     text = numbers()
     if not parser.parse_args(argv).check:

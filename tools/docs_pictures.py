@@ -170,7 +170,9 @@ PICTURES: Mapping[str, Callable[[Path], None]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw pictures into docs/; return the exit code."""
-    parser = argparse.ArgumentParser("python -m tools.docs_pictures", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m tools.docs_pictures", description=(__doc__ or "").splitlines()[0]
+    )
     names = (*PICTURES, "live")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
     chosen = parser.parse_args(argv).names or names

@@ -88,7 +88,9 @@ def absolute_paths(notebook: "NotebookNode") -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run notebooks and write them; return the exit code."""
     names = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-    parser = argparse.ArgumentParser("python -m tools.notebooks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m tools.notebooks", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
     chosen = parser.parse_args(argv).names or names
     if unknown := sorted(set(chosen) - set(names)):
