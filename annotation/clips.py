@@ -330,7 +330,7 @@ def parts_of(segment: Segment, part_s: float) -> list[Segment]:
 
     Args:
         segment: a part of a video.
-        part_s: seconds of a part; a segment up to one and a half of it is not long.
+        part_s: seconds of a part; a segment under one and a half of it is not long.
 
     """
     length_s = segment.stop_s - segment.start_s

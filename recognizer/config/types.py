@@ -64,7 +64,7 @@ def _to_place(value: object, info: ValidationInfo) -> Path | str:
     prefix = value.partition("://")[2].partition("/")[2].strip("/")
     if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
         raise ValueError("expected a prefix without empty parts, . and .., which no client reads")
-    return str(value)
+    return str(value).rstrip("/")
 
 
 def _plain_name(value: str) -> str:

@@ -15,7 +15,7 @@ import shlex
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,16 +112,18 @@ def object_lock(address: str, name: str) -> Iterator[None]:
 
     """
     own = _own()
-    with _heeding_signals():
+    with _heeding_signals() as ignore_signals:
         try:
             _take(address, name, own)
         except KeyboardInterrupt:  # the store may have the lock already
+            ignore_signals()
             _release(address, name, own)
             raise
         try:
             _refuse_others(address, name)
             yield
         finally:
+            ignore_signals()
             _release(address, name, own)
 
 
@@ -210,27 +212,33 @@ def _key(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _heeding_signals() -> Iterator[None]:
+def _heeding_signals() -> Iterator[Callable[[], None]]:
+    """End what runs here at a signal; yield what has signals ignored while the lock is removed."""
+    came = closing = False
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        if closing or (came and number != signal.SIGINT):
+            return
+        came = True
+        raise KeyboardInterrupt
+
+    def ignore_signals() -> None:
+        nonlocal closing
+        closing = True
+
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's alone
+        yield ignore_signals  # signals are the main thread's alone
         return
     before = {
         number: handler
-        for number in (signal.SIGTERM, signal.SIGHUP)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if (handler := signal.getsignal(number)) not in (None, signal.SIG_IGN)  # by C; by nohup
     }
-    came = False
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal came
-        if not came:  # a second one must not end the removal of the lock
-            came = True
-            raise KeyboardInterrupt
-
     for number in before:
         signal.signal(number, stop)
     try:
-        yield
+        yield ignore_signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

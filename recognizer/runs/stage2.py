@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.config.file import ConfigError
 from recognizer.config.schema import Config, ScoringConfig, TrackingConfig
 from recognizer.pose.settings import people_left_out, tracking_settings
 from recognizer.runs.batch import WorkerPaths, run_batch, worker_count, worker_pool
@@ -228,12 +229,12 @@ class _TrackWorker:
         on_frames(0)
         try:
             sequence, hashes, meta = self._read(before.video, name)
-        except StoreError as error:
-            raise StopRunError(f"poses of stage 1: {error}") from error
-        except (ValueError, OSError) as error:
+        except ArtifactError as error:
             return Outcome(
                 before.video, "refused", f"stage 1 result: {error}; delete it, run stage 1"
             )
+        except (ConfigError, OSError) as error:  # of this machine or the store, not of the poses
+            raise StopRunError(f"poses of stage 1: {error}") from error
         tracked = track_people(sequence, plan.config.tracking, _reporting(on_frames))
         ranks, names = ranking_arrays(tracked, plan.config.scoring, lambda: on_frames(0))
         meta = {**meta, "settings": plan.settings, "measures": names}

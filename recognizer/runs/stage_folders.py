@@ -261,6 +261,8 @@ def stage3_settings(config: Config, stage2: Manifest) -> Settings:
         del dataset["negatives"], dataset["negatives_s"]
     if config.dataset.also:
         dataset["also"] = [list(map(sha256_file, also_files(p))) for p in config.dataset.also]
+        if config.dataset.window_s is None:
+            dataset["also_parts_revision"] = 1  # how long events are cut
     else:
         del dataset["also"]
     selected = {"include": config.annotation.include} if config.annotation.include else {}

@@ -255,7 +255,9 @@ def put_object(address: str, key: str, data: bytes, replaced: Version | None = N
 
 
 def save_object(address: str, key: str, data: bytes) -> Version:
-    """Write an object, also over one that is there; no other process's is lost unseen.
+    """Write an object, also over one that is there, whoever wrote it.
+
+    A write of another process at the same time is noticed, and this one tried again after it.
 
     Raises as ``put_object``.
     """

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from recognizer.storage.artifacts import SCRATCH_FOLDER
+from recognizer.storage.artifacts import SCRATCH_FOLDER, ArtifactError
 from recognizer.storage.objects import list_below, read_object, save_object
 
 _MAX_KEY_BYTES = 1024
@@ -53,7 +53,7 @@ class Results(Protocol):
         """Give the path of a result on this machine, for reading.
 
         Raises:
-            FileNotFoundError: there is none.
+            ArtifactError: there is none, in object storage.
             OSError: it cannot be read.
 
         """
@@ -152,7 +152,7 @@ class StoredResults:
         """Fetch a result for reading; it is removed at the end."""
         found = read_object(self.address, name)
         if found is None:
-            raise FileNotFoundError(f"expected a result at {self.address}/{name}, found none")
+            raise ArtifactError(f"expected a result at {self.address}/{name}, found none")
         with self._scratch(name) as path:
             path.write_bytes(found[0])
             yield path

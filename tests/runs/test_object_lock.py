@@ -114,30 +114,43 @@ def test_the_lock_of_a_killed_process_of_this_machine_is_taken_over(store, start
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_process_that_is_terminated_removes_its_lock(store, start, number):
-    process = start(ALL)
+    before = signal.signal(number, signal.SIG_DFL)  # that of tests under nohup is inherited
+    try:
+        process = start(ALL)
+    finally:
+        signal.signal(number, before)
     process.send_signal(number)
     assert process.wait(60) != 0
     assert store.objects == {}
 
 
-def test_a_signal_while_the_lock_is_made_or_removed_leaves_none(store, monkeypatch):
-    put, delete = object_lock.put_object, object_lock.delete_object
+def test_a_signal_while_the_lock_is_made_leaves_none(store, monkeypatch):
+    put = object_lock.put_object
 
     def put_and_stop(*arguments):
         put(*arguments)
         signal.raise_signal(signal.SIGTERM)
 
-    def stop_and_delete(*arguments):
-        signal.raise_signal(signal.SIGTERM)
-        delete(*arguments)
-
     monkeypatch.setattr(object_lock, "put_object", put_and_stop)
-    monkeypatch.setattr(object_lock, "delete_object", stop_and_delete)
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), lock(ADDRESS, ALL):
         pass
     assert store.objects == {}
     assert signal.getsignal(signal.SIGTERM) is handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_lock_is_removed_leaves_none(store, monkeypatch, number):
+    delete = object_lock.delete_object
+
+    def stop_and_delete(*arguments):
+        signal.raise_signal(number)
+        delete(*arguments)
+
+    monkeypatch.setattr(object_lock, "delete_object", stop_and_delete)
+    with lock(ADDRESS, ALL):
+        assert store.objects
+    assert store.objects == {}
 
 
 def test_a_process_that_ignores_a_closed_terminal_goes_on(store, start):

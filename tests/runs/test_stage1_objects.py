@@ -153,4 +153,4 @@ def test_an_address_that_no_client_reads_is_refused_at_once(dataset, prefix):
         load_config(dataset, [f"annotation.input=s3://bucket/{prefix}"])
     for right in ("", "/", "/a..b/.c/"):
         config = load_config(dataset, [f"annotation.input=s3://bucket{right}"])
-        assert config.annotation.input == f"s3://bucket{right}"
+        assert config.annotation.input == f"s3://bucket{right}".rstrip("/")

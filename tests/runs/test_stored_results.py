@@ -6,6 +6,7 @@ import pytest
 
 import main
 from recognizer.config.file import load_config
+from recognizer.runs import stage2
 from recognizer.runs import stage_run as stage_run_module
 from recognizer.runs.journal import open_journal
 from recognizer.runs.manifest import Manifest, Outcome
@@ -14,7 +15,7 @@ from recognizer.runs.stage1 import extract_poses, run_stage1
 from recognizer.runs.stage2 import make_tracks, run_stage2
 from recognizer.runs.stage_folders import fetched_tracks
 from recognizer.runs.stage_run import read_stage, stage_run
-from recognizer.runs.worker_pool import RunError
+from recognizer.runs.worker_pool import RunError, StopRunError
 from recognizer.storage import objects
 from recognizer.storage.objects import ConflictError, StoreError
 from recognizer.storage.results import StoredResults
@@ -117,6 +118,7 @@ def test_tracks_are_fetched_once_for_the_modes_that_read_files(dataset, store):
     config = stored(dataset)
     extract_poses(config)
     place = make_tracks(config)
+    assert make_tracks(stored(dataset, f"annotation.stage2_dir={place}/")) == place
     local = load_config(dataset, [f"annotation.stage2_dir={place}"])
     folder = fetched_tracks(local)
     assert fetched_tracks(load_config(dataset, [f"annotation.stage2_dir={place}/"])) == folder
@@ -282,3 +284,15 @@ def test_a_merge_that_is_cut_off_is_not_taken_for_the_old_split(store, monkeypat
 def test_a_name_that_no_object_can_have_is_refused(tmp_path, name, why):
     assert why in StoredResults(OUT, tmp_path).refusal(name)
     assert StoredResults(OUT, tmp_path).refusal("싸움/a b+%.mp4.npz") == ""
+
+
+def test_a_fault_of_the_disk_is_no_fault_of_the_poses(dataset, store, tmp_path):
+    store.objects["out/a.mp4.npz"] = b"poses"
+    (tmp_path / "file").write_text("no folder can be below")
+    poses = StoredResults(OUT, tmp_path / "file" / "scratch")
+    worker = stage2._TrackWorker(stage2._TrackWorkerPlan(stored(dataset), {}, poses, poses))
+    with pytest.raises(StopRunError, match=r"^poses of stage 1: .*Not a directory"):
+        worker(Outcome("a.mp4", "done", "", 1), lambda count: None)
+    outcome = worker(Outcome("b.mp4", "done", "", 1), lambda count: None)
+    assert outcome.state == "refused"
+    assert f"expected a result at {OUT}/b.mp4.npz, found none" in outcome.reason
