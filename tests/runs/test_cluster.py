@@ -344,13 +344,18 @@ def test_a_killed_node_changes_no_byte():
 def test_nothing_of_it_is_left_when_the_run_is_stopped(tmp_path, sent):
     dataset = clips.make_dataset(tmp_path, clips=20, frames=200)
     command = [sys.executable, str(ROOT / "main.py"), "--mode", "annotation.stage1"]
-    process = subprocess.Popen(
-        [*command, "--config", str(dataset), "--set", ON_RAY],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
+    # Tests that a shell runs by & inherit that SIGINT is ignored, and so would the process.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [*command, "--config", str(dataset), "--set", ON_RAY],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 90
     while not list((tmp_path / "out").rglob("*.npz")):
         assert process.poll() is None
