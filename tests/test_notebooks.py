@@ -1,7 +1,4 @@
-"""The notebooks run from the repository alone, and what is committed is what they give.
-
-Those that train are slow; `make docs-check` runs all.
-"""
+"""The notebooks run from the repository alone, and what is committed is what they give."""
 
 import itertools
 import re
@@ -79,10 +76,7 @@ def test_the_notebooks_follow_the_rules_of_the_code():
         assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in TRAIN else ()) for name in PATHS],
-)
+@pytest.mark.parametrize("name", list(PATHS))
 def test_a_notebook_runs_and_gives_what_is_committed(name, tmp_path):
     """Trainings and times differ from run to run: of these only the kinds of outputs are equal."""
     committed, run = code_cells(read(PATHS[name])), execute(PATHS[name], tmp_path)
