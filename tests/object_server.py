@@ -15,6 +15,10 @@ from itertools import islice
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
+import pytest
+
+from recognizer.storage import objects
+
 BUCKET = "footage"
 _PAGE = 1000
 _KEPT = "<Code>AccessDenied</Code><Message>secret-of-the-body</Message>"
@@ -214,3 +218,18 @@ def running() -> Iterator[ObjectServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def reached(patch: pytest.MonkeyPatch, *, retries: bool = True) -> Iterator[ObjectServer]:
+    """Serve, with the environment and the clients of this process leading there."""
+    with running() as server:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        if not retries:
+            patch.setattr(objects, "_RETRIES", {"max_retries": 0})
+        objects._open.cache_clear()
+        try:
+            yield server
+        finally:
+            objects._open.cache_clear()

@@ -27,13 +27,8 @@ MIB = 2**20
 
 @pytest.fixture
 def store(monkeypatch):
-    with object_server.running() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(objects, "_RETRIES", {"max_retries": 0})
-        objects._open.cache_clear()
+    with object_server.reached(monkeypatch, retries=False) as server:
         yield server
-    objects._open.cache_clear()
 
 
 def test_what_lies_below_a_prefix_is_listed_by_its_key_there(store):

@@ -61,7 +61,7 @@ def local_place(place: Path | str, key: str) -> Path:
 
 def _dataset_place(config: Config) -> Path | str:
     output, dataset = config.annotation.output_dir, config.annotation.dataset
-    return output / dataset if isinstance(output, Path) else f"{output.rstrip('/')}/{dataset}"
+    return output / dataset if isinstance(output, Path) else f"{output}/{dataset}"
 
 
 def _below(place: Path | str, name: str) -> Path | str:
@@ -222,7 +222,6 @@ def fetched_tracks(config: Config, progress: ProgressFactory = silent) -> Path:
     place = stage2_place(config)
     if isinstance(place, Path):
         return place
-    place = place.rstrip("/")
     name = f"fetched-{place.rpartition('/')[2][:100]}-{short_digest(place)}"
     return fetch_stage(place, "stage2", dataset_dir(config) / "stage2_tracking" / name, progress)
 

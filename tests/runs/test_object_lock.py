@@ -10,7 +10,6 @@ import pytest
 from recognizer.runs import object_lock
 from recognizer.runs.object_lock import ALL
 from recognizer.runs.object_lock import object_lock as lock
-from recognizer.storage import objects
 from recognizer.storage.objects import StoreError
 from tests import object_server
 from tests.object_server import BUCKET
@@ -28,13 +27,8 @@ with object_lock(sys.argv[1], sys.argv[2]):
 
 @pytest.fixture
 def store(monkeypatch):
-    with object_server.running() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(objects, "_RETRIES", {"max_retries": 0})
-        objects._open.cache_clear()
+    with object_server.reached(monkeypatch, retries=False) as server:
         yield server
-    objects._open.cache_clear()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from recognizer.runs.inputs import list_videos, local_file, video_path
 from recognizer.runs.stage1 import _worker_pool, run_stage1
 from recognizer.runs.stage_folders import pose_model_files, stage1_dir, stage1_settings
 from recognizer.runs.worker_pool import StopRunError
-from recognizer.storage import objects
 from recognizer.storage.results import FolderResults
 from tests import object_server
 from tests.annotation import clips
@@ -20,12 +19,8 @@ ADDRESS = f"s3://{BUCKET}/data"
 
 @pytest.fixture
 def store(monkeypatch):
-    with object_server.running() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        objects._open.cache_clear()
+    with object_server.reached(monkeypatch) as server:
         yield server
-    objects._open.cache_clear()
 
 
 @pytest.fixture

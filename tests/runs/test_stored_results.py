@@ -28,13 +28,8 @@ OUT = f"s3://{BUCKET}/out"
 
 @pytest.fixture
 def store(monkeypatch):
-    with object_server.running() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(objects, "_RETRIES", {"max_retries": 0})
-        objects._open.cache_clear()
+    with object_server.reached(monkeypatch, retries=False) as server:
         yield server
-    objects._open.cache_clear()
 
 
 @pytest.fixture

@@ -22,12 +22,8 @@ OUT = f"s3://{BUCKET}/out"
 @pytest.fixture(scope="module")
 def store():
     """A store that is there before Ray, whose processes keep the environment of their start."""
-    with object_server.running() as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        objects._open.cache_clear()
+    with pytest.MonkeyPatch.context() as patch, object_server.reached(patch) as server:
         yield server
-    objects._open.cache_clear()
 
 
 @pytest.fixture(scope="module")
